@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
-from fitting import Array, Fit
+from fitting import LENDERS, PRIOR, Fit
+from prior import Array, Prior
 from published import Group, Timing, family
 
 BAND_QUANTILE: Final = 1.645
@@ -50,25 +51,36 @@ class HeldOut:
 def leave_out(
     timings: Sequence[Timing],
     work: Mapping[str, Array],
-    full: Fit,
     *,
     key: Callable[[str], str] = family,
-    report: Callable[[str], None] = lambda _: None,
+    only: Container[str] | None = None,
+    prior: Prior = PRIOR,
 ) -> Iterator[HeldOut]:
-    """Yields a prediction for every timing, from a fit to the models that have another `key`."""
+    """Yields a prediction for every timing, from a fit to the models that have another `key`.
+
+    Args:
+        timings: What was published.
+        work: Amounts of each model.
+        key: What is left out together.
+        only: Keys to judge; None for all.
+        prior: What is believed before.
+    """
     for name in sorted({key(timing.model) for timing in timings}):
-        report(name)
-        rest = [timing for timing in timings if key(timing.model) != name]
-        fit = Fit(rest, work, start=full)
-        rates = {}
-        for timing in timings:
-            if key(timing.model) != name:
-                continue
-            if timing.group not in rates:
-                rates[timing.group] = fit.rates(timing.group)
-            mine = rates[timing.group]
-            amounts = work[timing.model]
-            yield HeldOut(timing=timing, predicted_ms=mine.predict_ms(amounts), sigma=mine.log_sigma(amounts))
+        if only is None or name in only:
+            held = [timing for timing in timings if key(timing.model) == name]
+            yield from _predict(held, timings, work, prior)
+
+
+def _predict(
+    held: Sequence[Timing], timings: Sequence[Timing], work: Mapping[str, Array], prior: Prior
+) -> Iterator[HeldOut]:
+    """Yields a prediction for each of `held` from a fit to the other timings."""
+    left_out = {id(timing) for timing in held}
+    fit = Fit([timing for timing in timings if id(timing) not in left_out], work, prior=prior)
+    rates = {group: fit.rates(group) for group in {timing.group for timing in held}}
+    for timing in held:
+        mine, amounts = rates[timing.group], work[timing.model]
+        yield HeldOut(timing=timing, predicted_ms=mine.predict_ms(amounts), sigma=mine.log_sigma(amounts))
 
 
 def summarise(found: Sequence[HeldOut]) -> dict[str, float]:
@@ -83,19 +95,16 @@ def summarise(found: Sequence[HeldOut]) -> dict[str, float]:
     }
 
 
-def leave_out_pairs(timings: Sequence[Timing], work: Mapping[str, Array], full: Fit) -> Iterator[HeldOut]:
+def leave_out_pairs(timings: Sequence[Timing], work: Mapping[str, Array]) -> Iterator[HeldOut]:
     """Yields a prediction for every timing from a fit without any row of its device in its engine.
 
-    That is what a profile gets for a runtime in which nothing was published about its device.
+    That is what a profile gets for a runtime in which nothing was published about its device. Engines of no profile are
+    not judged.
     """
-    pairs = {(timing.group.device, timing.group.engine) for timing in timings}
+    pairs = {(timing.group.device, timing.group.engine) for timing in timings if timing.group.engine not in LENDERS}
     for pair in sorted(pairs):
         held = [timing for timing in timings if (timing.group.device, timing.group.engine) == pair]
-        fit = Fit([timing for timing in timings if timing not in held], work, start=full, rounds=2)
-        rates = {group: fit.rates(group) for group in {timing.group for timing in held}}
-        for timing in held:
-            mine, amounts = rates[timing.group], work[timing.model]
-            yield HeldOut(timing=timing, predicted_ms=mine.predict_ms(amounts), sigma=mine.log_sigma(amounts))
+        yield from _predict(held, timings, work, PRIOR)
 
 
 def own_spread(sigma: float) -> float:

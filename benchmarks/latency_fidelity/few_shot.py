@@ -19,7 +19,8 @@ from typing import Final, final
 
 import numpy as np
 from fit import read_features, usable_timings
-from fitting import TERMS, Array, Fit, Rates, doubt_from
+from fitting import TERMS, Fit, Rates, doubt_from
+from prior import Array
 from published import Group, Timing
 
 from edgekit.predict.latency_design import Candidate, propose
@@ -52,14 +53,13 @@ class Judged:
 
 def judge_devices(timings: Sequence[Timing], work: Mapping[str, Array]) -> Iterator[Judged]:
     """Yields the errors of every group of every device, the device left out of the fit."""
-    full = Fit(timings, work)
     random = np.random.default_rng(0)
     for device in sorted({timing.group.device for timing in timings}):
         mine = [timing for timing in timings if timing.group.device == device]
         groups = {group for group in (timing.group for timing in mine) if _count(mine, group) > _FEWEST_JUDGED}
         if not groups:
             continue
-        fit = Fit([timing for timing in timings if timing.group.device != device], work, start=full)
+        fit = Fit([timing for timing in timings if timing.group.device != device], work)
         for group in sorted(groups, key=str):
             yield from _judge_group(group, [t for t in mine if t.group == group], fit, work, random)
 

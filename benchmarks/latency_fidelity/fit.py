@@ -14,18 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 from crossvalidate import BAND_QUANTILE, HeldOut, leave_out, leave_out_pairs, own_spread, spread_scale
-from fitting import PRIOR, TERMS, Array, Fit, Rates, doubt_from
+from fitting import PRIOR, TERMS, Fit, Rates, doubt_from
 from machines import is_used
+from prior import Array
 from published import Group, Timing, read_timings, table_path
 from results import write_plot, write_results
-from targets import TIMED, Target, targets
+from targets import Target, build_for, targets, timed
 
 FOLDER: Final = Path(__file__).parent
 PROFILES: Final = FOLDER.parents[1] / "device_profiles"
@@ -60,10 +62,13 @@ def main() -> None:
     sides, work = read_features()
     timings = usable_timings(sides)
     full = Fit(timings, work)
-    found = tuple(leave_out(timings, work, full))
-    single = tuple(leave_out(timings, work, full, key=str)) if arguments.single else ()
-    pairs = tuple(leave_out_pairs(timings, work, full))
-    without = {group: own_spread(max(i.sigma for i in pairs if i.group == group)) for group in {i.group for i in pairs}}
+    found = tuple(leave_out(timings, work))
+    single = tuple(leave_out(timings, work, key=str)) if arguments.single else ()
+    pairs = tuple(leave_out_pairs(timings, work))
+    sigmas: defaultdict[Group, list[float]] = defaultdict(list)
+    for item in pairs:
+        sigmas[replace(item.group, build="")].append(item.sigma)
+    without = {group: own_spread(max(several)) for group, several in sigmas.items()}
     scales = Scales(seen=spread_scale(found), unseen=spread_scale(pairs), without=without)
     tables = {target: table(target, full, timings, found, work, scales) for target in targets()}
     text = write_results(timings, found, single, tables, FOLDER / "results.md" if arguments.write else None)
@@ -96,20 +101,22 @@ def table(
     scales: Scales,
 ) -> dict[str, Any]:
     """Returns the content of one `[latency_model.<runtime>.<precision>]`."""
-    group, source = target.group, target.source
+    bare, source = target.group, target.source
+    group = replace(bare, build=build_for(bare, timings))
     rates = full.rates(group)
-    held = [item for item in found if item.group == group]
-    mine = [timing for timing in timings if timing.group == group]
+    held = [item for item in found if replace(item.group, build="") == bare]
+    mine = [timing for timing in timings if replace(timing.group, build="") == bare]
+    models = len({timing.model for timing in mine})
     is_own = not source.words
     rows = sum(len(timing.values_ms) for timing in mine) if is_own else 0
-    width = spread(group, full, held, work, scales, scaled=not is_own)
-    scale = scales.seen if rates.rows else scales.unseen
+    width = spread(rates, bare, models, held, work, scales, scaled=not is_own)
+    scale = scales.seen if models else scales.unseen
     return {
         "unit": target.unit,
         **({"threads": target.threads} if target.threads else {}),
-        "timed": TIMED[group.engine],
+        "timed": timed(group),
         "rows": rows,
-        "models": len(mine) if is_own else 0,
+        "models": models if is_own else 0,
         **({"error": round(median_error(held), 3)} if is_own and rows >= ENOUGH_ROWS else {}),
         "spread": round(width, 3),
         "doubt": doubt(rates, scale, 0.0 if is_own else SCALING_SPREAD, width, work),
@@ -174,19 +181,34 @@ class Scales:
 
 
 def spread(
-    group: Group, full: Fit, held: Sequence[HeldOut], work: Mapping[str, Array], scales: Scales, *, scaled: bool = False
+    rates: Rates,
+    group: Group,
+    models: int,
+    held: Sequence[HeldOut],
+    work: Mapping[str, Array],
+    scales: Scales,
+    *,
+    scaled: bool = False,
 ) -> float:
     """Returns the standard deviation of log(published / predicted) on models that were not fitted.
 
     With enough rows, such that 90 % of the held-out ones lie inside the band; else what the fit knows of itself.
+
+    Args:
+        rates: The group's.
+        group: Device, threads, engine and precision.
+        models: How many of its models were fitted.
+        held: Predictions of them.
+        work: Amounts of each model.
+        scales: By what the fit's own spread is multiplied.
+        scaled: True where the rates are scaled from another device.
     """
     errors = np.abs(np.concatenate([item.log_errors() for item in held])) if held else np.zeros(0)
     if len(errors) >= ENOUGH_ROWS and not scaled:
         return max(PRIOR.noise, float(np.quantile(errors, 0.9)) / BAND_QUANTILE)
-    rates = full.rates(group)
     own = own_spread(float(np.median([rates.log_sigma(work[name]) for name in _REFERENCE])))
-    own *= scales.seen if rates.rows else scales.unseen
-    if 0 < rates.rows < FEW_MODELS:
+    own *= scales.seen if models else scales.unseen
+    if 0 < models < FEW_MODELS:
         own = scales.unseen * scales.without[group]
     return float(np.hypot(own, SCALING_SPREAD)) if scaled else own
 
@@ -204,7 +226,8 @@ def untested(group: Group, full: Fit, timings: Sequence[Timing], work: Mapping[s
 
 def sources(group: Group, timings: Sequence[Timing]) -> list[str]:
     """Returns where the rows come from: this group's, else those of the machine."""
-    mine = [t for t in timings if t.group == group] or [t for t in timings if t.group.device == group.device]
+    mine = [t for t in timings if replace(t.group, build=group.build) == group]
+    mine = mine or [t for t in timings if t.group.device == group.device]
     counts: dict[str, int] = {}
     for timing in mine:
         for source in timing.sources:

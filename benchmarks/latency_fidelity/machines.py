@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -112,6 +113,23 @@ _ACCELERATOR_TFLOPS: Final[Mapping[str, float]] = {
 }  # fmt: skip
 """Device to the peak of its GPU or neural engine in 16-bit floats (vendors and `device_facts.csv`)."""
 
+_BANDWIDTH_GBS: Final[Mapping[str, float]] = {
+    "Raspberry Pi 5": 17, "Raspberry Pi 4B": 12.8, "Raspberry Pi 3B+": 3.6, "Raspberry Pi 3B": 3.6,
+    "Raspberry Pi Zero 2 W": 3.6, "Jetson Nano": 25.6, "Jetson TX2": 59.7, "Jetson Xavier NX": 59.7,
+    "Jetson AGX Xavier": 136.5, "Jetson Orin Nano": 68, "Jetson Orin Nano Super": 102, "Jetson Orin NX 16GB": 102.4,
+    "Jetson Orin NX": 102.4, "Jetson AGX Orin": 204.8, "Jetson AGX Thor": 273, "Firefly-RK3399": 12.8,
+    "Rockchip RK3399 board": 12.8, "RK3588S board": 34, "Rockchip RK3588 board": 34, "Odroid-N2 (S922X)": 10.6,
+    "Khadas VIM3": 12.8, "Android phone, Snapdragon 8 Gen 2": 67, "Snapdragon 888 phone (adb name venus)": 51,
+    "MacBook Pro M1 2020": 68, "MacBook Air M3 2024": 102, "iPhone 12": 34, "iPhone 14": 34, "iPhone 17 Pro": 77,
+    "Google Pixel 4": 34, "Google Pixel 2": 29.8, "Google Pixel 1": 29.8, "Huawei Mate 10 Pro (Kirin 970)": 29.8,
+    "MediaTek reference k6989v1": 77, "Samsung Galaxy S23": 67, "Samsung Galaxy S24": 77, "Samsung Galaxy S25": 85,
+}  # fmt: skip
+"""Device to the peak of its memory in 10^9 bytes a second: width times transfers by its vendor, and
+`device_facts.csv`. Machines that are not named get what is typical."""
+
+_IN_ORDER: Final = frozenset({"Cortex-A7", "Cortex-A53", "Cortex-A55"})
+"""Cores that wait for each load."""
+
 _THREADS_GAIN: Final = 0.8
 """Power of the number of threads by which published rows grow faster."""
 
@@ -131,6 +149,27 @@ def peak_gmacs(group: Group) -> float | None:
         return None
     threads = _UNSTATED_THREADS if group.threads == 99 else group.threads
     return float(clock * width * threads**_THREADS_GAIN)
+
+
+def published_figures(group: Group) -> dict[str, float]:
+    """Returns what is published about a machine, as logarithms around a typical one: what rates may depend on.
+
+    A figure that nobody publishes is left out, which stands for the typical one.
+    """
+    bandwidth, found = _BANDWIDTH_GBS.get(group.device), dict[str, float]()
+    if group.engine in ("tensorrt", "coreml", "qnn"):
+        if group.device in _ACCELERATOR_TFLOPS:
+            found["accelerator_peak"] = math.log(_ACCELERATOR_TFLOPS[group.device] / 15)
+        if bandwidth:
+            found["accelerator_bandwidth"] = math.log(bandwidth / 70)
+        return found
+    threads = _UNSTATED_THREADS if group.threads == 99 else group.threads
+    found |= {"threads": math.log(threads / 3), "in_order": (core_of(group.device) in _IN_ORDER) - 0.3}
+    if group.device in _CLOCKS:
+        found["clock"] = math.log(_CLOCKS[group.device] / 2)
+    if bandwidth:
+        found["bandwidth"] = math.log(bandwidth / 25)
+    return found
 
 
 _NCNN_THREADS: Final[Mapping[str, int]] = {

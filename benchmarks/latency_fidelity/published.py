@@ -1,7 +1,8 @@
 """Published latencies, made comparable: which rows are usable, which model of the zoo each one is about, and its group.
 
 The rows are not part of this repository: set EDGEKIT_SHARED to the folder that holds latency/published_latency.csv.
-A group is one device with one number of threads, one engine and one precision; rows of two groups are never mixed.
+A group is one device with one number of threads, one build of an engine and one precision; rows of two groups are never
+mixed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
+
+from builds import build_of, unstated_threads
 
 UNUSABLE: Final = frozenset({
     "suspect", "throughput-derived", "app-level-or-scope-unknown", "legacy-runtime", "overclocked", "little-cores",
@@ -58,12 +61,21 @@ _SAME_DEVICE: Final[Mapping[str, str]] = {
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Rows that one set of coefficients describes."""
+    """Rows that one set of coefficients describes.
+
+    Attributes:
+        device: As the rows name it.
+        threads: Threads of the processor; 0 for accelerators, 99 where nobody says.
+        engine: Whose kernels ran.
+        precision: "fp32", "fp16" or "int8".
+        build: Kernels or harness and version (`builds.build_of`); "" where nothing tells.
+    """
 
     device: str
     threads: int
     engine: str
     precision: str
+    build: str = ""
 
     @property
     def machine(self) -> str:
@@ -238,11 +250,12 @@ def _group(row: Mapping[str, str]) -> Group | None:
     device = _SAME_DEVICE.get(row["device"], row["device"])
     if device == "Firefly-RK3399" and "RK3588S" in notes:
         device = "RK3588S board"
-    threads = 0 if engine in _UNITS else _threads(row["threads"], device)
-    return None if threads is None else Group(device=device, threads=threads, engine=engine, precision=precision)
+    build = build_of(engine, row["runtime"], row["runtime_version"], row["source_repo_or_url"])
+    threads = 0 if engine in _UNITS else _threads(row["threads"], device, unstated_threads(engine, build))
+    return Group(device=device, threads=threads, engine=engine, precision=precision, build=build)
 
 
-def _threads(text: str, device: str) -> int | None:
+def _threads(text: str, device: str, unstated: int | None) -> int:
     if re.fullmatch(r"\d+(\.0)?", text):
         return int(float(text))
-    return _CORES.get(device, 99)
+    return unstated or _CORES.get(device, 99)

@@ -2,13 +2,14 @@
 
     python benchmarks/latency_fidelity/repeats.py
 
-A repeat is another row of the same model on the same device with the same engine, precision and threads. Each row is
+A repeat is another row of the same model on the same device with the same build, precision and threads. Each row is
 predicted by the median of the others, so the figures read as those of a predictor that has seen the very model there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -32,9 +33,9 @@ def repeats_table(timings: Sequence[Timing], wanted: Callable[[Group], bool]) ->
     yield "| device | engine | precision | threads | models | repeated rows | median | within 10 % | within 20 % |"
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     chosen = [timing for timing in timings if wanted(timing.group) and len(timing.values_ms) > 1]
-    groups = {timing.group for timing in chosen}
+    groups = {replace(timing.group, build="") for timing in chosen}
     for group in sorted(groups, key=lambda group: (group.device, group.engine, group.precision, group.threads)):
-        mine = [timing for timing in chosen if timing.group == group]
+        mine = [timing for timing in chosen if replace(timing.group, build="") == group]
         if sum(len(timing.values_ms) for timing in mine) >= _FEWEST_ROWS:
             yield f"| {group.device} | {group.engine} | {group.precision} | {group.threads or ''} | {_cells(mine)} |"
     yield f"| all | | | | {_cells(chosen)} |"
@@ -52,11 +53,10 @@ def main() -> None:
     """Prints the table of the groups that profiles use."""
     from fit import read_features
     from machines import is_used
-    from targets import profile_groups
+    from targets import is_judged
 
     timings = [timing for timing in read_timings(table_path(), read_features()[0]) if is_used(timing.group)]
-    groups = profile_groups()
-    print("\n".join(repeats_table(timings, lambda group: group in groups)))
+    print("\n".join(repeats_table(timings, is_judged)))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, final
 
-from published import Group
+from builds import kernels_of, version_of
+from published import Group, Timing
 
-TIMED: Final[Mapping[str, str]] = {
-    "tflite": "TFLite 2.2 to 2.11 with ruy kernels, all cores",
+_TIMED: Final[Mapping[str, str]] = {
+    "tflite": "TFLite, all cores",
     "xnnpack": "XNNPACK's own benchmark and ExecuTorch with XNNPACK",
     "onnxruntime": "onnxruntime's CPU provider on YOLO models",
     "tensorrt": "TensorRT, batch 1",
@@ -55,7 +57,7 @@ class Target:
 
     @property
     def group(self) -> Group:
-        """Whose rates it gets."""
+        """Whose rates it gets, but for the build (`build_for`)."""
         engine = "tensorrt" if self.unit == "gpu" else _ENGINES[self.runtime]
         return Group(
             device=self.source.device,
@@ -172,6 +174,51 @@ def _targets_of(profile: str, runtime: str) -> Iterator[Target]:
             )
 
 
-def profile_groups() -> frozenset[Group]:
-    """Returns the groups whose own rows a profile's rates come from."""
-    return frozenset(target.group for target in targets() if not target.source.words)
+def timed(group: Group) -> str:
+    """Returns what was timed for a group's rates."""
+    kernels, _, version = group.build.partition(" ")
+    if kernels == "ruy":
+        return f"TFLite {version} with ruy kernels, all cores"
+    return _TIMED[group.engine]
+
+
+def is_judged(group: Group) -> bool:
+    """Returns True if a group's rows are of a device, threads, engine and precision that a profile has, by any build.
+
+    Where a source does not print its threads, its rows are judged all the same.
+    """
+    return any(
+        (group.device, group.engine, group.precision) == (mine.device, mine.engine, mine.precision)
+        and (group.threads == mine.threads or kernels_of(group.build) == "ultralytics")
+        for mine in _OWN
+    )
+
+
+def build_for(group: Group, timings: Sequence[Timing]) -> str:
+    """Returns the build whose rates a profile gets: of the kernels with the most rows there, the newest with enough.
+
+    Args:
+        group: The profile's device, threads, engine and precision.
+        timings: All.
+    """
+    counts: Counter[str] = Counter()
+    models: Counter[str] = Counter()
+    for timing in timings:
+        if replace(timing.group, build="") == group:
+            counts[kernels_of(timing.group.build)] += len(timing.values_ms)
+            models[timing.group.build] += 1
+    if not counts:
+        return _NEWEST.get(group.engine, "")
+    kernels = counts.most_common(1)[0][0]
+    builds = [build for build in models if kernels_of(build) == kernels]
+    enough = [build for build in builds if models[build] >= _ENOUGH_MODELS] or builds
+    return max(enough, key=version_of)
+
+
+_ENOUGH_MODELS: Final = 5
+_NEWEST: Final[Mapping[str, str]] = {
+    "tflite": "ruy 2.11", "tensorrt": "ultralytics 8.4", "onnxruntime": "ultralytics 8.4",
+}  # fmt: skip
+"""Engine to the build whose rates a device without rows gets."""
+
+_OWN: Final = frozenset(target.group for target in targets() if not target.source.words)

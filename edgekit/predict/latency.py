@@ -106,6 +106,8 @@ def _evaluate(
     rates: Mapping[str, float] = table["ns"]
     untested = frozenset(table.get("untested", ()))
     parts = {term: rates[term] * amount / 1e6 for term, amount in count_operator(analysis, operator).items()}
+    if any(term in untested for term in parts if term.endswith("_macs")):
+        untested |= {"first_macs"}  # the first of a kind of products are as unknown as the rest
     return OperatorLatency(
         ms=sum(parts.values()),
         untested_ms=sum(part for term, part in parts.items() if term in untested),

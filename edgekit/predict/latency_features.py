@@ -27,6 +27,7 @@ Term = Literal[
     "linear_macs",
     "attention_macs",
     "recurrent_macs",
+    "first_macs",
     "layer_elements",
     "weights",
     "linear_weights",
@@ -48,6 +49,8 @@ depthwise_macs   those of depthwise convolutions, where each value loaded is use
 linear_macs      those of products with a weight matrix, and of 1 x 1 convolutions at one position
 attention_macs   those of products of two activations
 recurrent_macs   those of LSTM, GRU and RNN layers: small products, one after the other
+first_macs       the first two million of each convolution or product, counted above as well: kernels give each thread a
+                 least amount of work, so a small product runs on few threads
 layer_elements   values that convolutions and linear layers read and write
 weights          stored values of convolutions: kernels bring them into tiles of their own
 linear_weights   stored values of linear and recurrent layers and of layers with one output position: each is used once
@@ -65,6 +68,9 @@ TERMS: Final[tuple[Term, ...]] = get_args(Term)
 
 _VECTOR: Final = 8
 """Channels below which a vector register stays partly empty, in 16-bit arithmetic."""
+
+_FIRST_MACS: Final = 2_000_000
+"""Multiply-accumulates below which a product does not fill all threads."""
 
 _TILE: Final = 8
 """Output channels, and positions, of one tile of a matrix product."""
@@ -107,6 +113,7 @@ def count_operator(analysis: Analysis, operator: Operator) -> dict[Term, float]:
     stored = sum(analysis.weights[name].count for name in operator.weights)
     found: dict[Term, float] = {"operators": 1.0}
     if operator.kernel in _MACS or operator.kernel == "dense_conv":
+        found["first_macs"] = min(operator.macs, _FIRST_MACS)
         found |= {"layer_elements": read + written, **_count_product(analysis, operator, written, stored)}
     elif operator.kernel == "elementwise":
         found["cheap_elements" if operator.type in _CHEAP else "costly_elements"] = written

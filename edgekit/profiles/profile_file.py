@@ -182,6 +182,7 @@ class LatencyRates(_Table):
     linear_macs: _Nanoseconds = Field(description=_RATE_TEXT)
     attention_macs: _Nanoseconds = Field(description=_RATE_TEXT)
     recurrent_macs: _Nanoseconds = Field(description=_RATE_TEXT)
+    first_macs: _Nanoseconds = Field(0.0, description=f"{_RATE_TEXT}; 0 if left out")
     layer_elements: _Nanoseconds = Field(description=_RATE_TEXT)
     weights: _Nanoseconds = Field(description=_RATE_TEXT)
     linear_weights: _Nanoseconds = Field(description=f"{_RATE_TEXT}; that of weights if left out")

@@ -82,6 +82,7 @@ def test_a_measurement_is_held_against_the_rates_of_its_precision(pi4: DevicePro
     rates = pi4.latency_model["tflite"]["fp32"]["ns"]
     assert observation.parts_ms == pytest.approx({
         "linear_macs": rates["linear_macs"],
+        "first_macs": rates["first_macs"],
         "layer_elements": rates["layer_elements"] * 2000 / 1e6,
         "linear_weights": rates["linear_weights"],
         "positions": rates["positions"] / 1e6,

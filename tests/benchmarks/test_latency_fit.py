@@ -17,13 +17,24 @@ def scripts(monkeypatch):
     """Lets the command's own modules be imported; they are scripts and no package."""
     monkeypatch.syspath_prepend(str(FOLDER))
     yield
-    for name in ("fitting", "published", "machines", "crossvalidate", "repeats"):
+    for name in (
+        "fitting",
+        "prior",
+        "published",
+        "builds",
+        "machines",
+        "crossvalidate",
+        "repeats",
+        "energy",
+        "targets",
+    ):
         sys.modules.pop(name, None)
 
 
 def synthetic(noise=0.05, seed=0):
     """Returns timings of 24 models on two boards, and their work; the second board is twice as fast."""
-    from fitting import TERMS, TYPICAL_NS
+    from fitting import TERMS
+    from prior import TYPICAL_NS
     from published import Group, Timing
 
     random = np.random.default_rng(seed)
@@ -41,10 +52,9 @@ def synthetic(noise=0.05, seed=0):
 
 def test_models_that_were_left_out_are_predicted_inside_the_band():
     from crossvalidate import BAND_QUANTILE, leave_out, own_spread, spread_scale, summarise
-    from fitting import Fit
 
     timings, work = synthetic()
-    found = list(leave_out(timings, work, Fit(timings, work)))
+    found = list(leave_out(timings, work))
     assert len(found) == len(timings)
     assert summarise(found)["median"] < 0.15
     judged = [item for i, item in enumerate(found) if i % 4 < 2]  # every second model, on both boards
@@ -84,6 +94,71 @@ def test_repeated_rows_are_held_against_the_others_of_their_model():
     alone = Timing(group=group, model="vgg16", values_ms=(10.0,), sources=("here",))
     assert disagreement([rows, alone]) == pytest.approx([0.5, 0.5, 0.5])
     assert list(repeats_table([rows, alone], lambda _: True))[-1] == "| all | | | | 1 | 3 | 50.0% | 0% | 0% |"
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "source", "expected"),
+    [
+        ("tflite", "2.11.0-ruy", "github.com/mlcommons/inference_results_v3.0", "ruy 2.11"),
+        ("tflite", "2019 (Eigen/gemmlowp)", "github.com/freedomtan/glDelegateBenchmark", "eigen"),
+        ("tflite", "ultralytics 8.4.32", "https://github.com/ultralytics/ultralytics", "ultralytics 8.4"),
+        ("tensorrt", "JetPack 4.6", "github.com/mlcommons/inference_results_v2.0", "mlperf"),
+        ("tflite", "2020", "https://github.com/tensorflow/tpu", ""),
+    ],
+)
+def test_a_build_is_read_from_version_and_source(engine, version, source, expected):
+    from builds import build_of
+
+    assert build_of(engine, engine, version, source) == expected
+
+
+def test_rows_without_threads_run_on_those_that_their_source_uses():
+    from builds import unstated_threads
+
+    assert unstated_threads("tflite", "ultralytics 8.4") == 1
+    assert unstated_threads("onnxruntime", "ultralytics 8.4") is None
+
+
+def test_dot_products_count_from_the_build_whose_kernels_have_them():
+    from builds import uses_dot_products
+
+    assert [uses_dot_products(build) for build in ("eigen", "ruy 2.7", "ruy 2.11", "ultralytics 8.4")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_a_device_without_rows_gets_the_build_of_its_engine_and_one_with_rows_its_newest():
+    from dataclasses import replace
+
+    from targets import build_for
+
+    timings, _ = synthetic()
+    bare = timings[0].group
+    built = [replace(t, group=replace(t.group, build=f"ruy 2.{4 + i % 2}")) for i, t in enumerate(timings)]
+    assert build_for(bare, built) == "ruy 2.5"
+    assert build_for(replace(bare, device="Raspberry Pi 3B+"), built) == "ruy 2.11"
+
+
+def test_a_fit_does_not_depend_on_where_its_search_stops():
+    from fitting import Fit
+
+    timings, work = synthetic()
+    group = timings[0].group
+    found = [Fit(timings, work, rounds=rounds).rates(group).predict_ms(work["model0"]) for rounds in (16, 48)]
+    assert found[0] == pytest.approx(found[1], rel=0.02)
+
+
+def test_energy_of_a_model_left_out_is_its_latency_times_the_power_of_the_others():
+    from energy import Measured, leave_one_out
+
+    rows = [
+        Measured(board="a", model=name, latency_ms=ms, energy_uj=uj)
+        for name, ms, uj in (("x", 1.0, 10.0), ("y", 2.0, 20.0), ("z", 1.0, 20.0))
+    ]
+    assert leave_one_out(rows) == pytest.approx([0.5, 0.5, 0.5])
 
 
 def test_what_terms_share_is_the_doubt_of_all_and_the_rest_is_their_own():

@@ -103,7 +103,7 @@ def test_rates_scale_the_latency_and_its_band(scale):
 def test_a_convolution_counts_under_the_term_that_decides_its_speed(sizes, term):
     analysis = conv(**sizes)
     work = count_operator(analysis, analysis.operators[0])
-    assert [name for name in work if name.endswith("_macs")] == [term]
+    assert {name for name in work if name.endswith("_macs")} == {term, "first_macs"}
     assert work["operators"] == 1
 
 
@@ -226,6 +226,12 @@ def test_products_are_counted_in_full_tiles(channels, filled):
     work = count_operator(analysis, analysis.operators[0])
     assert work["pointwise_macs"] == pytest.approx(64 * channels * filled)
     assert (work["positions"], work["weights"]) == (64, channels**2)
+
+
+@pytest.mark.parametrize(("side", "first"), [(8, 64 * 16 * 16), (128, 2_000_000)], ids=["below", "above"])
+def test_the_first_macs_of_a_product_are_counted_once_more_up_to_two_million(side, first):
+    analysis = weighted(16, side=side)
+    assert count_operator(analysis, analysis.operators[0])["first_macs"] == first
 
 
 @pytest.mark.parametrize("kernel", ["pointwise_conv", "linear"])
