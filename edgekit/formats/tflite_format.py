@@ -41,8 +41,8 @@ _STORAGE: Final = Storage(
 
 # The file is mapped: what is never read, as most rows of a table, is never resident. XNNPACK packs the rest.
 _MEMORY: Final = MemoryTerms(
-    fixed_bytes=5_400_000,
-    per_operator_bytes=32_000,
+    fixed_bytes=3_600_000,
+    per_operator_bytes=62_000,
     operators_that_count=60,
     copies={
         "conv": (2, 2, 2),
