@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.activation_inputs import activation_inputs
-from edgekit.converters.onnx_even_channels import Passage, even_out, far_apart, find_passages
+from edgekit.converters.onnx_even_channels import EvenedOut, Passage, even_out, far_apart, find_passages
 from edgekit.converters.onnx_precisions import QUANTIZED_OPERATORS, described_nodes, node_precisions
 from edgekit.converters.onnx_shapes import inferred_graph
 from edgekit.converters.onnx_source import OnnxFloatGraph
@@ -27,7 +27,9 @@ from edgekit.samples import Samples
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
 _GEMM: Final[Mapping[str, float]] = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
 _CLAMPS: Final = ("Relu", "Clip")
@@ -78,20 +80,27 @@ def quantize_static(
     model.CopyFrom(graph.model)
     excluded = _excluded_nodes(graph, recipe)
     passages = _passages(model.graph, recipe, excluded)
-    calibration = calibrate(model, samples, progress, [name for item in passages for name in (item.before, item.after)])
+    calibration = calibrate(model, samples, progress, [name for item in passages for name in item.scaled])
     excluded |= _masking_nodes(model.graph, calibration.statistics.infinite)
     progress("quantizing", None)
-    correct_biases(model, calibration.input_means, excluded, per_channel=recipe.per_channel)
     ranges = _ranges(model, calibration.statistics, recipe, learned)
     apart = far_apart(passages, calibration.extremes, ranges)
-    evened, kept = even_out(model, apart, calibration.extremes, ranges)
-    drop_unread_weights(model.graph)
-    quantized = _insert_pairs(model, {**ranges, **evened}, recipe, excluded | kept)
+    evened = even_out(model, apart, calibration.extremes, ranges)
+    # Behind the scaling, which changes how weights are rounded.
+    correct_biases(model, _means(calibration, evened), excluded, per_channel=recipe.per_channel)
+    quantized = _insert_pairs(model, {**ranges, **evened.ranges}, recipe, excluded | evened.kept)
     if recipe.symmetric_activations:
         _drop_pairs_before_clamps(quantized.graph)
     if float_outputs:
         _leave_matrix_outputs_float(quantized.graph)
     return quantized
+
+
+def _means(calibration: OnnxCalibration, evened: EvenedOut) -> dict[str, NDArray[np.float64]]:
+    """Returns the mean of each channel of what weighted operators read, those that were evened out among them."""
+    means = {name: found.mean() for name, found in calibration.input_means.items()}
+    scaled = {name: means[source] / evened.factors[name] for name, source in evened.sources.items()}
+    return {**means, **scaled}
 
 
 def _passages(graph: onnx.GraphProto, recipe: Recipe, excluded: Collection[str]) -> tuple[Passage, ...]:
@@ -153,9 +162,20 @@ def calibrate(
 
 
 def correct_biases(
-    model: onnx.ModelProto, input_means: Mapping[str, ChannelMeans], excluded: Collection[str], *, per_channel: bool
+    model: onnx.ModelProto,
+    input_means: Mapping[str, NDArray[np.float64]],
+    excluded: Collection[str],
+    *,
+    per_channel: bool,
 ) -> None:
-    """Subtracts from each bias what rounding the weights adds to its output on average (see `bias_correction`)."""
+    """Subtracts from each bias what rounding the weights adds to its output on average (see `bias_correction`).
+
+    Args:
+        model: The float model, changed in place.
+        input_means: Mean of each channel of what weighted operators read, (channels,), by value name.
+        excluded: Names of the nodes that stay float.
+        per_channel: Weights have a scale for each output.
+    """
     import numpy as np
     from onnx import numpy_helper
 
@@ -166,7 +186,7 @@ def correct_biases(
         stored = numpy_helper.to_array(tensors[node.input[1]])
         weights = stored.T if transposed else stored
         error = round_weights(weights, 0 if per_channel else None) - weights
-        shift = mean_shift(error, input_means[node.input[0]].mean(), groups)
+        shift = mean_shift(error, input_means[node.input[0]], groups)
         # Gemm takes a bias that spreads over its output, (1, N) or one number; integer kernels take (N,).
         old = numpy_helper.to_array(tensors[node.input[2]]).reshape(-1) if node.input[2:] and node.input[2] else 0.0
         # A new tensor: the old one may belong to another node too.

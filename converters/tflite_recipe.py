@@ -24,7 +24,12 @@ _DIVISOR_FEEDERS: Final[tuple[str, ...]] = (
 
 
 def quantizer_recipe(
-    source: FloatModel, recipe: Recipe, *, float_io: bool, infinite: Collection[str] = ()
+    source: FloatModel,
+    recipe: Recipe,
+    *,
+    float_io: bool,
+    infinite: Collection[str] = (),
+    evened: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Returns the recipe in ai-edge-quantizer's form. Later rules win there.
 
@@ -33,6 +38,7 @@ def quantizer_recipe(
         recipe: Precision of each part.
         float_io: Inputs and outputs stay float.
         infinite: See `kept_float`.
+        evened: Results of operators that compute in float so that channels could be evened out.
     """
     from ai_edge_quantizer import recipe_manager
     from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
@@ -43,7 +49,7 @@ def quantizer_recipe(
     _add_rules(rules, ".*", default, recipe)
     precisions = tensor_precisions(source, recipe)
     groups = four_bit_groups(source.model, precisions, recipe)
-    kept = kept_float(source, precisions, infinite)
+    kept = kept_float(source, precisions, infinite).union(evened)
     for graph, operator, kind in operators(source.model):
         names = [text(graph.tensors[i].name) for i in operator.outputs]
         if not names:

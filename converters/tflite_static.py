@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
 
 from edgekit.analysis.activation_inputs import activation_inputs
-from edgekit.analysis.tflite_protocols import TFLiteGraph, TFLiteModel, TFLiteOperator
-from edgekit.converters.tflite_file import add_constant, constant, drop_unused_tensors, operators, text
+from edgekit.analysis.tflite_protocols import TFLiteModel
+from edgekit.converters.tflite_file import constant, drop_unused_tensors, operators, text
 from edgekit.converters.tflite_precisions import described_operators, output_names
+from edgekit.converters.tflite_weights import as_kernel, as_stored, bias_of, set_input
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans, mean_shift, round_weights
+from edgekit.quantization.channel_extremes import ChannelExtremes
 from edgekit.quantization.ranges import Range, affine_grid, choose_range
 from edgekit.quantization.statistics import ModelStatistics
 from edgekit.recipe import RangeMethod
@@ -36,20 +38,23 @@ class TFLiteCalibration:
 
     Attributes:
         statistics: Statistics of every float activation, by tensor name.
-        input_means: Mean of each channel (the last axis) of what weighted operators read, by tensor name.
+        input_means: Mean of each channel (the last axis) of what weighted operators read, (channels,), by tensor name.
+        extremes: Extremes of each channel of the tensors for which they were requested.
     """
 
     statistics: ModelStatistics
-    input_means: Mapping[str, ChannelMeans]
+    input_means: Mapping[str, NDArray[np.float64]]
+    extremes: Mapping[str, ChannelExtremes]
 
 
-def calibrate(content: bytes, folder: Path, progress: Progress) -> TFLiteCalibration:
+def calibrate(content: bytes, folder: Path, progress: Progress, channels: Collection[str] = ()) -> TFLiteCalibration:
     """Runs a float TFLite model sample by sample and returns what its activations look like.
 
     Args:
         content: The flatbuffer, its inputs in the samples' order.
         folder: Calibration sample folder.
         progress: Callback that gets how far it is.
+        channels: Tensors whose channels' extremes are wanted; the last axis is theirs.
 
     Raises:
         DataError: a value is NaN.
@@ -72,6 +77,7 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> TFLiteCalibra
     watched = [i for i in sorted(computed) if details[i]["dtype"] == np.float32]
     read = {int(o["inputs"][0]) for o in operators if o["op_name"] in _WEIGHTED}
     means = {details[i]["name"]: ChannelMeans(axis=-1) for i in sorted(read)}
+    extremes = {name: ChannelExtremes(axis=-1) for name in channels}
     statistics = ModelStatistics()
     samples = Samples.open(folder)
     for i, row in enumerate(samples.rows()):
@@ -90,7 +96,10 @@ def calibrate(content: bytes, folder: Path, progress: Progress) -> TFLiteCalibra
             statistics.update(name, values)
             if name in means:
                 means[name].update(values)
-    return TFLiteCalibration(statistics=statistics, input_means=means)
+            if name in extremes:
+                extremes[name].update(values)
+    found = {name: mean.mean() for name, mean in means.items()}
+    return TFLiteCalibration(statistics=statistics, input_means=found, extremes=extremes)
 
 
 def choose_ranges(
@@ -126,12 +135,14 @@ def calibration_result(ranges: Mapping[str, Range]) -> dict[str, dict[str, NDArr
     }
 
 
-def correct_biases(model: TFLiteModel, input_means: Mapping[str, ChannelMeans], excluded: Collection[str]) -> None:
+def correct_biases(
+    model: TFLiteModel, input_means: Mapping[str, NDArray[np.float64]], excluded: Collection[str]
+) -> None:
     """Subtracts from each bias what rounding the weights adds to its output on average (see `bias_correction`).
 
     Args:
         model: ModelT, changed in place.
-        input_means: By tensor name.
+        input_means: Mean of each channel of what weighted operators read, (channels,), by tensor name.
         excluded: Names of the output tensors of operators that stay float.
     """
     for graph, operator, kind in operators(model):
@@ -139,15 +150,15 @@ def correct_biases(model: TFLiteModel, input_means: Mapping[str, ChannelMeans], 
             continue
         name = text(graph.tensors[operator.inputs[0]].name)
         weights = constant(model, graph.tensors[operator.inputs[1]])
-        bias = _bias(model, graph, operator)
+        bias = bias_of(model, graph, operator)
         if weights is None or bias is None or name not in input_means:
             continue
-        means = input_means[name].mean()
-        kernel, groups = _as_kernel(weights, kind)
+        means = input_means[name]
+        kernel, groups = as_kernel(weights, kind)
         if kernel.shape[1] * groups != means.size:
             continue  # grouped channels, or a depth multiplier: which input a weight reads is not known here
         shift = mean_shift(round_weights(kernel, 0) - kernel, means, groups)
-        _set_input(model, graph, operator, 2, bias - shift)
+        set_input(model, graph, operator, 2, bias - shift)
     drop_unused_tensors(model)
 
 
@@ -169,12 +180,12 @@ def lift_weak_channels(model: TFLiteModel, ranges: Mapping[str, Range]) -> None:
             continue
         found = ranges.get(text(graph.tensors[operator.inputs[0]].name))
         weights = constant(model, graph.tensors[operator.inputs[1]])
-        bias = _bias(model, graph, operator)
+        bias = bias_of(model, graph, operator)
         if found is None or weights is None or bias is None:
             continue
         scale = affine_grid(found, -128, 127).scale
         needed = 127 * np.abs(bias) / (scale * 2.0**30)
-        kernel, _ = _as_kernel(weights, kind)
+        kernel, _ = as_kernel(weights, kind)
         flat = kernel.reshape(kernel.shape[0], -1).copy()
         largest = np.abs(flat).argmax(axis=1)
         rows = np.arange(flat.shape[0])
@@ -182,43 +193,5 @@ def lift_weak_channels(model: TFLiteModel, ranges: Mapping[str, Range]) -> None:
         if weak.any():
             signs = np.where(flat[rows, largest] < 0, -1.0, 1.0)
             flat[rows[weak], largest[weak]] = (signs * needed)[weak]
-            _set_input(model, graph, operator, 1, _as_stored(flat.reshape(kernel.shape), kind))
+            set_input(model, graph, operator, 1, as_stored(flat.reshape(kernel.shape), kind))
     drop_unused_tensors(model)
-
-
-def _as_kernel(weights: NDArray[np.float32], kind: str) -> tuple[NDArray[np.float32], int]:
-    """Returns (weights as (outputs, inputs / groups, ...), groups)."""
-    if kind == "FULLY_CONNECTED":
-        return weights, 1
-    if kind == "CONV_2D":
-        return weights.transpose(0, 3, 1, 2), 1
-    # Depthwise kernels are (1, H, W, outputs). Only a multiplier of 1 passes the test of the channel count.
-    return weights.transpose(3, 0, 1, 2), weights.shape[3]
-
-
-def _as_stored(kernel: NDArray[np.float32], kind: str) -> NDArray[np.float32]:
-    """Returns what `_as_kernel` was made from."""
-    if kind == "FULLY_CONNECTED":
-        return kernel
-    return kernel.transpose(0, 2, 3, 1) if kind == "CONV_2D" else kernel.transpose(1, 2, 3, 0)
-
-
-def _bias(model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator) -> NDArray[np.float32] | None:
-    """Returns an operator's constant bias, zeros where it has none, None where it is computed."""
-    import numpy as np
-
-    if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-        return constant(model, graph.tensors[operator.inputs[2]])
-    return np.zeros(int(graph.tensors[operator.outputs[0]].shape[-1]), dtype=np.float32)
-
-
-def _set_input(
-    model: TFLiteModel, graph: TFLiteGraph, operator: TFLiteOperator, position: int, values: NDArray[Any]
-) -> None:
-    """Gives an operator a constant of its own: the old one may be shared."""
-    import numpy as np
-
-    name = f"{text(graph.tensors[operator.outputs[0]].name)}/constant_{position}"
-    inputs = [*map(int, operator.inputs), *[-1] * (position + 1 - len(operator.inputs))]
-    inputs[position] = add_constant(model, graph, name, np.ascontiguousarray(values, dtype=np.float32))
-    operator.inputs = inputs

@@ -38,9 +38,10 @@ from edgekit.converters.to_coreml_weights import has_zeros, store_tables, store_
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.model import CapturedKind, CapturedModel, State, TensorSpec
 from edgekit.quantization.pt2e_graph import FloatGraph, constant_of, read_float_graph
+from edgekit.quantization.pt2e_io import quantize_io
 from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, precision_of_node
-from edgekit.quantization.pt2e_quantization import export_graph, quantize_graph, quantize_io
+from edgekit.quantization.pt2e_quantization import export_graph, quantize_graph
 from edgekit.quantization.tables import has_table
 from edgekit.recipe import Precision, Recipe
 from edgekit.torch_program.hold_states import held_note, held_states, hold_states, without_held

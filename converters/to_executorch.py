@@ -20,14 +20,17 @@ from edgekit.converters.to_executorch_lowering import LoweredProgram, lower
 from edgekit.errors import ConversionError
 from edgekit.model import CapturedKind
 from edgekit.quantization.pt2e_graph import FloatGraph, read_float_graph, shape_of, target_of
+from edgekit.quantization.pt2e_io import quantize_io
 from edgekit.quantization.pt2e_overflow import find_overflows, overflow_words
 from edgekit.quantization.pt2e_plan import RECURRENT, label_of
-from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph, quantize_io
+from edgekit.quantization.pt2e_quantization import QuantizedGraph, export_graph, quantize_graph
 from edgekit.recipe import Recipe
 from edgekit.task.image_input import ImageInput
 from edgekit.torch_program.fold_constants import fold_constants
 from edgekit.torch_program.hold_states import held_note, held_states, hold_states, without_held
+from edgekit.torch_program.norms_as_convolutions import make_norms_convolutions
 from edgekit.torch_program.replace_operators import replace_operators
+from edgekit.torch_program.rewrites.attention import attention_in_parts
 from edgekit.torch_program.rewrites.call import Rewrite
 from edgekit.torch_program.rewrites.convolutions import in_planes
 from edgekit.torch_program.rewrites.elementwise import mish, prelu_of_vectors, softplus
@@ -46,6 +49,9 @@ _REWRITES: Final[Mapping[str, Rewrite]] = {
 """Operators without a kernel in XNNPACK. Its PReLU takes pictures alone, its amax keeps axes: others end the lowering.
 What portable kernels of softplus read between two delegates has another order of axes than the first delegate wrote:
 such a program fails when it runs (0x10)."""
+
+_PARTS: Final[Mapping[str, Rewrite]] = {"scaled_dot_product_attention": attention_in_parts}
+"""Rewritten behind quantization, which treats attention as a whole."""
 
 MOST_CELLS: Final = 512
 """Recurrent cells (steps times layers) that are unrolled.
@@ -126,6 +132,7 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
         _refuse_overflow(request, graph, progress)
         prepared = to_half(graph)
     elif recipe.default != "fp32" or recipe.overrides:
+        make_norms_convolutions(graph.module)
         quantized = quantize_graph(graph, recipe, "xnnpack", request.calibration, progress)
         fallbacks = quantized.fallbacks
         if request.io == "int8":
@@ -137,6 +144,7 @@ def _convert(request: ConversionRequest, output: Path, progress: Progress) -> Co
     if (image := request.image) is not None:
         prepared = _with_pixels(prepared, request, image)
         inputs = tuple(image.pixel_spec() if spec.name == image.spec.name else spec for spec in inputs)
+    replace_operators(prepared.module, _PARTS)
     held = held_states(request.model)
     states = request.model.artifact_states(inputs, outputs, held=bool(held))
     inputs, outputs = without_held(inputs, held), without_held(outputs, held)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, final
 
 from edgekit.analysis.tflite_protocols import TFLiteModel
 from edgekit.converters.base import Conversion, ConversionRequest, Converter
+from edgekit.converters.tflite_even_channels import even_out, far_apart, find_passages
 from edgekit.converters.tflite_file import (
     embed,
     io_signature,
@@ -186,15 +187,21 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
         return source.model
     result: Any = None
     infinite: set[str] = set()
+    evened: frozenset[str] = frozenset()
     if "int8_static" in used and request.calibration is not None:
-        calibration = calibrate(write(source.model), request.calibration, progress)
-        infinite = calibration.statistics.infinite
         precisions = tensor_precisions(source, recipe)
-        kept = kept_float(source, precisions, infinite) | {
-            name for name, precision in precisions.items() if precision != "int8_static"
-        }
-        correct_biases(source.model, calibration.input_means, kept)
+        floats = {name for name, precision in precisions.items() if precision != "int8_static"}
+        passages = find_passages(source.model, floats) if recipe.per_channel else ()
+        names = [name for item in passages for name in (item.before, item.after)]
+        calibration = calibrate(write(source.model), request.calibration, progress, names)
+        infinite = calibration.statistics.infinite
+        kept = kept_float(source, precisions, infinite) | floats
         ranges = choose_ranges(source.model, calibration.statistics, recipe.ranges, request.model.learned_ranges)
+        apart = far_apart(passages, calibration.extremes, ranges)
+        made_even = even_out(source.model, apart, calibration.extremes, ranges, calibration.input_means)
+        evened, ranges = made_even.kept, {**ranges, **made_even.ranges}
+        # Behind the scaling, which changes how weights are rounded.
+        correct_biases(source.model, {**calibration.input_means, **made_even.means}, kept)
         lift_weak_channels(source.model, ranges)
         result = calibration_result(ranges)
     if "int4_weights" in used:
@@ -203,7 +210,7 @@ def _realise(source: FloatModel, request: ConversionRequest, progress: Progress)
     progress("quantizing", None)
     made: Any = quantizer.Quantizer(write(source.model))
     float_io = request.io == "float"
-    made.load_quantization_recipe(quantizer_recipe(source, recipe, float_io=float_io, infinite=infinite))
+    made.load_quantization_recipe(quantizer_recipe(source, recipe, float_io=float_io, infinite=infinite, evened=evened))
     try:
         quantized = made.quantize(result, enable_progress_bar=False, enable_progress_report=False).quantized_model
     except (RuntimeError, ValueError) as error:

@@ -13,22 +13,20 @@ from __future__ import annotations
 import importlib
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
 from edgekit.formats.realisation import FusingKernels
 from edgekit.model import OpenSizes
-from edgekit.quantization.bias_correction import ChannelMeans
 from edgekit.quantization.grouped_weights import round_groups
 from edgekit.quantization.pt2e_bias import correct_bias, corrected_layers
+from edgekit.quantization.pt2e_even_channels import even_out, float_activations
 from edgekit.quantization.pt2e_graph import (
     FloatGraph,
     add_constant,
     constant_of,
     drop_unread_tensors,
-    results_of,
-    return_these,
     shape_of,
     target_of,
 )
@@ -54,6 +52,8 @@ from edgekit.torch_program.torch_protocols import Graph, Node
 from edgekit.workers.worker import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
     from torch.export import ExportedProgram
     from torch.fx import GraphModule
@@ -107,12 +107,21 @@ def quantize_graph(
 
     plan = plan_quantization(graph.module, recipe, kernels)
     found = Calibration()
+    # Core ML's kernels fuse activations: there is no grid before them.
+    even = float_activations(graph.module, plan) if kernels == "xnnpack" and recipe.per_channel else ()
     if plan.ranged and calibration is not None:
-        layers = corrected_layers(graph.module, plan)
         found = calibrate(
-            graph, plan.ranged, layers, Samples.open(calibration), recipe.ranges, progress, graph.learned_ranges
+            graph,
+            plan.ranged,
+            corrected_layers(graph.module, plan),
+            Samples.open(calibration),
+            recipe.ranges,
+            progress,
+            graph.learned_ranges,
+            [node.name for item in even for node in item.scaled],
         )
     plan = parted_grids(plan, found.ranges)
+    plan, found = even_out(graph.module, plan, found, even)
     grids = tensor_grids(plan, found.ranges, symmetric=recipe.symmetric_activations)
     writer = _Writer(module=graph.module, plan=plan, recipe=recipe, kernels=kernels, grids=grids, means=found.means)
     fallbacks = writer.write()
@@ -123,38 +132,6 @@ def quantize_graph(
         fallbacks=(*plan.fallbacks, *fallbacks),
         open_sizes=graph.open_sizes,
     )
-
-
-def quantize_io(graph: QuantizedGraph) -> tuple[QuantizedGraph, dict[int, Grid], dict[int, Grid]]:
-    """Returns the graph with int8 inputs and outputs, and the grids of both by position.
-
-    Only inputs that are read through a grid and outputs that are written through one change; the others stay.
-    """
-    import torch
-
-    nodes = list(graph.module.graph.nodes)
-    inputs = [node for node in nodes if node.op == "placeholder"]
-    examples = list(graph.example_inputs)
-    input_grids: dict[int, Grid] = {}
-    for position, node in enumerate(inputs):
-        users = list(node.users)
-        if len(users) != 1 or "quantize_per_tensor" not in target_of(users[0]):
-            continue
-        input_grids[position] = graph.grids[node.name]
-        users[0].replace_all_uses_with(node)
-        graph.module.graph.erase_node(users[0])
-        examples[position] = torch.zeros(shape_of(node), dtype=torch.int8)
-        node.meta.pop("val", None)
-    output_grids: dict[int, Grid] = {}
-    results = results_of(graph.module)
-    for position, result in enumerate(results):
-        if "dequantize_per_tensor" in target_of(result):
-            results[position] = result.args[0]
-            output_grids[position] = Grid(scale=result.args[1], zero_point=result.args[2])
-    return_these(graph.module, results)
-    graph.module.graph.eliminate_dead_code()
-    graph.module.recompile()
-    return replace(graph, example_inputs=tuple(examples)), input_grids, output_grids
 
 
 def export_graph(graph: QuantizedGraph | FloatGraph) -> ExportedProgram:
@@ -207,7 +184,7 @@ class _Writer:
         recipe: Recipe,
         kernels: FusingKernels,
         grids: Mapping[str, Grid],
-        means: Mapping[str, ChannelMeans],
+        means: Mapping[str, NDArray[np.float64]],
     ) -> None:
         self._module = module
         self._graph: Graph = module.graph
@@ -308,7 +285,7 @@ class _Writer:
             exact = constant_of(self._module, node.args[1])
             self._set_weight(node, self._channel_weight(node, self._bias_floor(node) if static else None))
             if static and node.name in self._means:
-                correct_bias(self._module, node, exact, self._means[node.name].mean())
+                correct_bias(self._module, node, exact, self._means[node.name])
 
     def _set_weight(self, node: Node, weight: Node) -> None:
         node.args = (node.args[0], weight, *node.args[2:])

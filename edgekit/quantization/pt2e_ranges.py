@@ -15,6 +15,7 @@ from edgekit.analysis.activation_inputs import Activation, activation_inputs
 from edgekit.errors import DataError
 from edgekit.model import LearnedRange
 from edgekit.quantization.bias_correction import ChannelMeans
+from edgekit.quantization.channel_extremes import ChannelExtremes
 from edgekit.quantization.pt2e_graph import FloatGraph, placeholders, results_of, shape_of
 from edgekit.quantization.pt2e_plan import described_operators
 from edgekit.quantization.ranges import Range, choose_range
@@ -38,11 +39,13 @@ class Calibration:
 
     Attributes:
         ranges: Ranges of the tensors that go onto a fixed grid.
-        means: Mean of each channel of what a weighted operator reads, by the name of that operator.
+        means: Mean of each channel of what a weighted operator reads, (channels,), by the name of that operator.
+        extremes: Extremes of each channel of the tensors for which they were requested.
     """
 
     ranges: Mapping[str, Range] = field(default_factory=dict[str, Range])
-    means: Mapping[str, ChannelMeans] = field(default_factory=dict[str, ChannelMeans])
+    means: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, "NDArray[np.float64]"])
+    extremes: Mapping[str, ChannelExtremes] = field(default_factory=dict[str, ChannelExtremes])
 
 
 def calibrate(
@@ -53,6 +56,7 @@ def calibrate(
     method: RangeMethod,
     progress: Progress,
     learned: Sequence[LearnedRange] = (),
+    channels: Collection[str] = (),
 ) -> Calibration:
     """Returns what all rows of `samples` look like inside the graph.
 
@@ -64,6 +68,7 @@ def calibrate(
         method: How ranges are chosen.
         progress: Callback that gets how far it is.
         learned: Ranges that training has found.
+        channels: Tensors whose channels' extremes are wanted; axis 1 is theirs.
 
     Raises:
         DataError: the samples do not fit the model, or a tensor has NaN or infinite values.
@@ -77,6 +82,7 @@ def calibrate(
         name: observer_of(name, method, learned, activations.get(name), fed=name in inputs) for name in tensors
     }
     means = {place: ChannelMeans(place[1]) for place in layers.values()}
+    extremes = {name: ChannelExtremes(axis=1) for name in channels}
     places: dict[str, list[tuple[str, int]]] = {}
     for place in means:
         places.setdefault(place[0], []).append(place)
@@ -89,6 +95,8 @@ def calibrate(
                 observer.update(value)
             for place in places.get(n.name, ()):
                 means[place].update(value.numpy())
+            if n.name in extremes:
+                extremes[n.name].update(value.numpy())
             return value
 
     interpreter = Observer(graph.module)
@@ -101,7 +109,8 @@ def calibrate(
             progress("calibrating", (index + 1) / samples.count)
     return Calibration(
         ranges={name: observer.range() for name, observer in watch.items()},
-        means={layer: means[place] for layer, place in layers.items()},
+        means={layer: means[place].mean() for layer, place in layers.items()},
+        extremes=extremes,
     )
 
 

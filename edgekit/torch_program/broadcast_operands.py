@@ -1,13 +1,13 @@
 """Expanded operands of operators that broadcast anyway. Runs in a worker that has torch.
 
-`y * (1 - w.expand_as(y))` computes the same as `y * (1 - w)`, without copies of `w`: an expansion moves behind operators
-of one operand, and vanishes before operators of several whose result keeps its shape without it. LiteRT's converter
-turns an expansion between convolutions into a graph of its own that does not fit together.
+`y * (1 - w.expand_as(y))` computes the same as `y * (1 - w)`, without copies of `w`: an expansion moves behind
+operators of one operand, and vanishes before operators of several whose result keeps its shape without it. LiteRT's
+converter turns an expansion between convolutions into a graph of its own that does not fit together.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from edgekit.torch_program.graph_nodes import is_node, operator_name
 from edgekit.torch_program.torch_protocols import Node
@@ -82,7 +82,7 @@ def _moved_behind(reader: Node, expansion: Node, source: Node) -> Node:
 
     shape = list(reader.meta["val"].shape)
     with reader.graph.inserting_after(reader):
-        moved: Any = reader.graph.call_function(torch.ops.aten.expand.default, (reader, shape))
+        moved = reader.graph.call_function(torch.ops.aten.expand.default, (reader, shape))
     moved.meta = dict(reader.meta)
     reader.replace_all_uses_with(moved, delete_user_cb=lambda user: user is not moved)
     reader.replace_input_with(expansion, source)

@@ -1,4 +1,4 @@
-"""Channels around activations are evened out where a depthwise convolution reads them, and nothing else changes."""
+"""Channels around activations are evened out where convolutions write and read them, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edgekit.converters.onnx_even_channels import even_out, far_apart, find_pass
 from edgekit.converters.onnx_source import OnnxFloatGraph
 from edgekit.converters.onnx_static import quantize_static
 from edgekit.quantization.channel_extremes import ChannelExtremes
+from edgekit.quantization.even_channels import Kernel
 from edgekit.quantization.ranges import Range
 from edgekit.recipe import Recipe
 from edgekit.samples import write_samples
@@ -31,9 +32,11 @@ def model(
     """Returns convolution, activation, convolution with groups; one channel between them is `wide` times as large."""
     generator = np.random.default_rng(0)
     first = generator.normal(0, 1, (CHANNELS, 3, 1, 1))
+    first /= np.abs(first).sum(axis=(1, 2, 3), keepdims=True)  # alike but for one
     first[2] *= wide
     second = generator.normal(0, 1, (CHANNELS, CHANNELS // groups, 3, 3))
-    second[2] /= wide
+    less = np.where(np.arange(CHANNELS) == 2, 1 / wide, 1.0)
+    second = Kernel(weights=second, groups=groups).scaled(less)
     lines = ("Conv x w1 b1 > a", *activation, "Conv b w2 b2 > y", *more)
     nodes = []
     for number, line in enumerate(lines):
@@ -86,22 +89,39 @@ def test_an_activation_before_a_depthwise_convolution_is_found(activation: tuple
     made = model(activation)
     (found,) = find_passages(made.graph, convolutions(made))
     assert (found.before, found.after) == ("a", "b")
-    assert [found.writer, found.reader] == convolutions(made)
+    assert [found.writer, *found.readers] == convolutions(made)
     assert found.is_float == (activation is not SILU)
 
 
 @pytest.mark.parametrize(
     ("made", "count"),
     [
-        pytest.param(model(groups=1), 2, id="a-convolution-that-mixes-channels"),
-        pytest.param(model(groups=4), 2, id="a-convolution-in-groups"),
-        pytest.param(model(HARD_SWISH, "Add b y > z"), 2, id="something-else-reads-it-too"),
+        pytest.param(model(SILU, groups=1), 2, id="integers-before-a-convolution-that-mixes-channels"),
+        pytest.param(model(SILU, groups=4), 2, id="integers-before-a-convolution-in-groups"),
+        pytest.param(model(SILU, "Add b y > z"), 2, id="integers-that-something-else-reads-too"),
         pytest.param(model(("Relu a > b",)), 2, id="relu"),
-        pytest.param(model(), 1, id="the-depthwise-convolution-stays-float"),
+        pytest.param(model(), 0, id="both-convolutions-stay-float"),
     ],
 )
 def test_other_activations_are_left_alone(made: onnx.ModelProto, count: int) -> None:
     assert find_passages(made.graph, convolutions(made)[:count]) == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "count", "reading"),
+    [
+        pytest.param(model(groups=1), 2, 1, id="a-convolution-that-mixes-channels"),
+        pytest.param(model(HARD_SWISH, "Conv b w2 b2 > z"), 3, 2, id="two-convolutions"),
+        pytest.param(model(HARD_SWISH, "Add b y > z"), 2, 0, id="something-else-reads-it-too"),
+        pytest.param(model(), 1, 0, id="the-depthwise-convolution-stays-float"),
+    ],
+)
+def test_an_activation_in_float_is_scaled_for_convolutions_alone(
+    made: onnx.ModelProto, count: int, reading: int
+) -> None:
+    (found,) = find_passages(made.graph, convolutions(made)[:count])
+    assert found.writer == convolutions(made)[0]
+    assert len(found.readers) == reading
 
 
 @pytest.mark.parametrize(
@@ -127,27 +147,32 @@ def test_a_value_without_a_range_is_left_alone() -> None:
     assert far_apart(find_passages(made.graph, convolutions(made)), extremes, ranges) == ()
 
 
-def test_the_function_stays_and_the_channels_come_out_alike() -> None:
-    made = model()
+@pytest.mark.parametrize("groups", [CHANNELS, 2, 1], ids=["depthwise", "groups", "mixing"])
+def test_the_function_stays_and_the_channels_come_out_alike(groups: int) -> None:
+    made = model(groups=groups)
     expected = run(made, rows(1))
     passages = find_passages(made.graph, convolutions(made))
-    ranges, kept = even_out(made, passages, *measured(made))
+    evened = even_out(made, passages, *measured(made))
     for before, after in zip(expected, run(made, rows(1)), strict=True):
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-3)
-    assert set(ranges) == {"a.even", "b.even"}
-    assert {node.name for node in made.graph.node if node.op_type != "Conv"} == kept
+    assert set(evened.ranges) == {"a.even", "b.even"}
+    assert {node.name for node in made.graph.node if node.op_type != "Conv"} == evened.kept
     made.graph.output.append(helper.make_empty_tensor_value_info("b.even"))
     widths = np.max([np.abs(values).max((0, 2, 3)) for values in run(made, rows(0), "b.even")], axis=0)
     assert widths.max() < 3 * widths.min()
-    assert widths.max() <= max(ranges["b.even"].high, -ranges["b.even"].low) * 1.01
+    assert widths.max() <= max(evened.ranges["b.even"].high, -evened.ranges["b.even"].low) * 1.01
 
 
-@pytest.mark.parametrize("activation", [HARD_SWISH, SILU], ids=["hardswish", "silu"])
+@pytest.mark.parametrize(
+    ("activation", "groups"),
+    [(HARD_SWISH, CHANNELS), (SILU, CHANNELS), (HARD_SWISH, 1)],
+    ids=["hardswish", "silu", "mixing"],
+)
 def test_the_integers_come_nearer_to_the_float_model(
-    activation: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    activation: tuple[str, ...], groups: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_samples(tmp_path / "samples", ("x",), ((row[None],) for row in rows(0)))
-    made = model(activation)
+    made = model(activation, groups=groups)
     graph = OnnxFloatGraph(model=made, modules={node.name: node.name for node in made.graph.node})
 
     def noise() -> float:

@@ -4,7 +4,7 @@
 
 The graph (TensorFlow 1's Object Detection API, MobileNetV2, 300 x 300) resizes in a loop before and suppresses behind;
 both stay out. Boxes (centre, sides, as shares of the picture) and the probability of a pedestrian are one output
-(1, 5, 1917), as detectors without anchors have it.
+(1, 5, 2500), as detectors without anchors have it: 1917 anchors, and empty cells up to a grid of 6 pixels.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tensorflow as tf
 
 SIDE = 300
 SCALED = "Preprocessor/sub:0"
+CELLS = (SIDE // 6) ** 2
 DECODED = ("Postprocessor/raw_box_locations:0", "Postprocessor/raw_box_scores:0")
 
 
@@ -32,7 +33,8 @@ def saved_model(frozen: Path, folder: Path) -> None:
         corners = tf.reshape(corners, [1, -1, 4])
         top, left, bottom, right = tf.unstack(corners, axis=2)
         rows = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top, scores[..., 1]]
-        return {"detections": tf.stack(rows, axis=1)}
+        found = tf.stack(rows, axis=1)
+        return {"detections": tf.pad(found, [[0, 0], [0, 0], [0, CELLS - found.shape[2]]])}
 
     module = tf.Module()
     module.detector = detector
