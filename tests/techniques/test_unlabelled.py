@@ -117,7 +117,9 @@ def test_every_technique_that_trains_does_so_without_labels(tiny, images, tmp_pa
     model = tiny("convolutions").model
     settings = Settings(cache=Cache(root=tmp_path / "cache"))
     made = apply_technique(model, step, images, settings, task)
-    assert made.model.digest != model.digest
+    if step.technique != "lora_recovery":
+        # A model that imitates itself has nothing to recover: whether rounding moves a weight depends on the processor.
+        assert made.model.digest != model.digest
     (request,) = jobs
     assert (request.training, request.teacher, request.imitated) == (None, model, "logits")
     assert apply_technique(model, step, images, settings, task).cached
