@@ -97,7 +97,9 @@ class _Graph:
         reads = tuple(self._read(name, operator, precision, wants_blocks=in_blocks) for name in operator.inputs)
         own = self._own_bytes(operator, kind, precision)
         if kind == "hardswish":  # becomes a hard sigmoid and a product
-            self._write(operator, reads, is_blocked=False, more=self._size_of(operator.outputs[0]))
+            gate = (f"{operator.outputs[0]} / gate", self._size_of(operator.outputs[0]))
+            self.steps.append(_Step(reads=reads, writes=(gate,)))
+            self._write(operator, (*reads, gate[0]), is_blocked=False)
             return
         self._write(operator, reads, is_blocked=in_blocks, own=own, in_place=kind in _IN_PLACE)
         if precision == "int8_static":
@@ -113,27 +115,11 @@ class _Graph:
         return product is not None and product.type.lower() == "mul" and operator.inputs[0] in product.inputs
 
     def _write(
-        self,
-        operator: Operator,
-        reads: tuple[str, ...],
-        *,
-        is_blocked: bool,
-        own: int = 0,
-        more: int = 0,
-        in_place: bool = False,
+        self, operator: Operator, reads: tuple[str, ...], *, is_blocked: bool, own: int = 0, in_place: bool = False
     ) -> None:
-        writes: list[tuple[str, int]] = []
-        for name in operator.outputs:
-            if is_blocked:
-                self._in_blocks[name] = name
-            else:
-                self._in_order[name] = name
-            writes.append((name, self._size_of(name)))
-        if more and writes:
-            middle = f"{writes[0][0]} / middle"
-            self.steps.append(_Step(reads=reads, writes=((middle, more),)))
-            reads = (*reads, middle)
-        self.steps.append(_Step(reads=reads, writes=tuple(writes), own_bytes=own, in_place=in_place))
+        (self._in_blocks if is_blocked else self._in_order).update((name, name) for name in operator.outputs)
+        writes = tuple((name, self._size_of(name)) for name in operator.outputs)
+        self.steps.append(_Step(reads=reads, writes=writes, own_bytes=own, in_place=in_place))
 
     def _is_convolution_in_blocks(self, operator: Operator, precision: Precision) -> bool:
         shapes = [self._analysis.tensors[name].shape for name in operator.outputs]
